@@ -16,7 +16,7 @@ from propmgr.kernel.errors import BadInput
 from propmgr.places.rules import Level
 
 #: The year the National Bureau of Statistics gave the edition; the last one it published with streets and communities.
-EDITION = "2023"
+EDITION = 2023
 
 #: The day the codes describe, and the day they were published.
 AS_OF = date(2023, 6, 30)
