@@ -53,7 +53,7 @@ def _places() -> None:
 def _organisations() -> None:
     op.create_table(
         "tenant",
-        sa.Column("id", sa.BigInteger, nullable=False),
+        sa.Column("id", sa.BigInteger, nullable=False, autoincrement=False),
         sa.Column("kind", sa.Text, nullable=False),
         sa.Column("name", sa.Text, nullable=False),
         sa.Column("status", sa.Text, nullable=False),
@@ -143,7 +143,7 @@ def _audit() -> None:
 def _work() -> None:
     op.create_table(
         "job_run",
-        sa.Column("id", sa.BigInteger, nullable=False),
+        sa.Column("id", sa.BigInteger, nullable=False, autoincrement=False),
         sa.Column("organisation_id", sa.BigInteger, nullable=False),
         sa.Column("job", sa.Text, nullable=False),
         sa.Column("slot", sa.Text, nullable=False),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import BigInteger, CheckConstraint, Index, Integer, LargeBinary, Text, text
+from sqlalchemy import BigInteger, CheckConstraint, FetchedValue, Index, Integer, LargeBinary, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -36,8 +36,9 @@ class AuditRecord(TenantTable):
     request_id: Mapped[str] = mapped_column(Text)
     #: What changed, in ids, codes, counts and fen; never secrets.
     details: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
-    #: The seal that took this row into the chain; NULL until the worker has sealed it.
-    seal_no: Mapped[int | None] = mapped_column(BigInteger)
+    #: The seal that took this row into the chain; NULL until the worker has sealed it. Only sealing may write it, so
+    #: an insert leaves it out (FetchedValue says that the database fills it).
+    seal_no: Mapped[int | None] = mapped_column(BigInteger, server_default=FetchedValue())
 
     __table_args__ = (
         one_of("actor_kind", ActorKind),

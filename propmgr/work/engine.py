@@ -104,8 +104,8 @@ class Worker:
                 POLL_FAILURES.labels(poll.name).inc()
                 log.exception("worker.poll_failed", poll=poll.name)
 
-    def plan(self) -> int:
-        """Queue every slot that is due, and what a dead worker left behind. Returns the slots queued."""
+    def plan(self, *, scheduled: bool = True) -> int:
+        """Queue what a dead worker left behind and, if `scheduled`, every slot that is due. Returns those queued."""
         queued = 0
         with unit_of_work(system_act(self.house)):
             with self._claiming:
@@ -113,7 +113,7 @@ class Worker:
             organisations = self.organisations()
         if orphans:
             log.warning("worker.requeued_orphans", runs=orphans)
-        for line in self.timetable.scheduled:
+        for line in self.timetable.scheduled if scheduled else ():
             for tenant_id, opened_at in organisations:
                 if not line.each_organisation and tenant_id != self.house:
                     continue
