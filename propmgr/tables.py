@@ -2,7 +2,8 @@
 
 from propmgr.audit.models import AuditRecord, AuditSeal
 from propmgr.identity.models import Tenant
+from propmgr.messages.models import Message, MessageDelivery, MessageDue
 from propmgr.places.models import Division
 from propmgr.work.models import JobRun
 
-__all__ = ["AuditRecord", "AuditSeal", "Division", "JobRun", "Tenant"]
+__all__ = ["AuditRecord", "AuditSeal", "Division", "JobRun", "Message", "MessageDelivery", "MessageDue", "Tenant"]

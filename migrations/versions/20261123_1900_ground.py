@@ -26,6 +26,8 @@ def upgrade() -> None:
         end $$
         """
     )
+    # The readiness page compares the revision; the backup keeps it.
+    op.execute("grant select on alembic_version to propmgr_app, propmgr_check")
     _places()
     _organisations()
     _audit()
