@@ -56,7 +56,7 @@ class AuditSeal(TenantTable):
     __audited__: ClassVar[bool] = False
 
     #: Number of the link in the organisation's chain.
-    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False, sort_order=-1)
     #: How many rows the link covers.
     records: Mapped[int] = mapped_column(Integer)
     #: When it was made.

@@ -42,13 +42,17 @@ class TenantTable(Base):
     __audited__: ClassVar[bool] = True
 
     #: The organisation whose row this is; it never changes.
-    tenant_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    tenant_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False, sort_order=-2)
 
     @declared_attr
     def id(cls) -> Mapped[int]:  # noqa: N805 - a declared_attr gets the class
         """Number within the whole house, from the table's own sequence."""
         return mapped_column(
-            BigInteger, Sequence(f"{cls.__tablename__}_id_seq"), primary_key=True, autoincrement=False
+            BigInteger,
+            Sequence(f"{cls.__tablename__}_id_seq"),
+            primary_key=True,
+            autoincrement=False,
+            sort_order=-1,
         )
 
 
