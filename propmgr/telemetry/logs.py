@@ -14,6 +14,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Mapping, MutableMapping
+from copy import copy
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -48,7 +49,8 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?<!\d)(\d{17}[xXｘＸ]|\d{15,19}(?!\d))"), "[number]"),
     (re.compile(r"(?<!\d)(?:(?:00|\+|＋)?86[ -]?|0)?[1１][3-9３-９]\d[ -]?\d{4}[ -]?\d{4}(?!\d)"), "[phone]"),
     (re.compile(r"\?[^\s\"']*=[^\s\"']*"), "?[query]"),
-    # What PostgreSQL and SQLAlchemy add to a message: the row's values.
+    # An error of the database as text, in whatever language the server speaks; and what is added to one: row values.
+    (re.compile(r"(\((?:psycopg|builtins|sqlalchemy)\.[\w.]+\)) .*", re.DOTALL), r"\1 " + HIDDEN),
     (re.compile(r"\[(?:SQL|parameters): .*|\b(?:DETAIL|CONTEXT): .*", re.DOTALL), HIDDEN),
 )
 _TRACEBACK = "Traceback (most recent call last)"
@@ -79,6 +81,12 @@ class _StandardError(logging.StreamHandler[TextIO]):
     def stream(self) -> TextIO:  # type: ignore[override]
         return sys.stderr
 
+    def format(self, record: logging.LogRecord) -> str:
+        if not isinstance(record.msg, dict):  # a library's own record; structlog hands over its dictionary
+            record = copy(record)
+            record.msg, record.args = _message_of_library(record), None
+        return super().format(record)
+
 
 def configure(level: str) -> None:
     """Route structlog and the standard library's logging into one masked JSON stream. May be called again."""
@@ -102,7 +110,7 @@ def configure(level: str) -> None:
     handler = _StandardError()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[_message_of_library, *shared],
+            foreign_pre_chain=[_name_of_library, *shared],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.JSONRenderer(ensure_ascii=False, default=_kind),
@@ -121,8 +129,11 @@ def configure(level: str) -> None:
         voice.handlers, voice.propagate, voice.disabled = [], True, False
         voice.setLevel(max(quietest, root.level))
     logging.captureWarnings(True)
-    sys.excepthook = _last_words
-    threading.excepthook = _last_words_of_thread
+    # Somebody else's hook (a test runner's) was set on purpose and stays.
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = _last_words
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = _last_words_of_thread
 
 
 def mask(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -197,13 +208,17 @@ def _exception_as_frames(_logger: object, _method: str, event: MutableMapping[st
     return event
 
 
-def _message_of_library(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Processor: a library's message, put together again with arguments that tell nothing of a request."""
-    record: logging.LogRecord = event["_record"]
-    event["logger"] = record.name
-    event["event"] = _kind(record.msg) if isinstance(record.msg, BaseException) else _assembled(record)
-    if record.name.startswith("gunicorn") and event["event"].startswith("Invalid request from"):
-        event["event"] = "Invalid request"  # goes on with the caller's address and the raw request line
+def _message_of_library(record: logging.LogRecord) -> str:
+    """A library's message, put together from arguments that tell nothing of a request."""
+    message = _kind(record.msg) if isinstance(record.msg, BaseException) else _assembled(record)
+    if record.name.startswith("gunicorn") and message.startswith("Invalid request from"):
+        return "Invalid request"  # goes on with the caller's address and the raw request line
+    return message
+
+
+def _name_of_library(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Processor: which library speaks."""
+    event["logger"] = event["_record"].name
     return event
 
 

@@ -34,11 +34,21 @@ class _HouseDomain(Domain):
         return _catalogue(language())
 
 
+class _HouseBabel(Babel):
+    """Translates by the house's domain, everywhere in the app."""
+
+    @property
+    def domain_instance(self) -> Domain:
+        return _DOMAIN
+
+
+_DOMAIN = _HouseDomain(str(CATALOGUES))
+
+
 def speak(app: Flask) -> None:
     """Let templates and errors speak the language of the request."""
     app.config.update(BABEL_DEFAULT_LOCALE=DEFAULT, BABEL_DEFAULT_TIMEZONE="Asia/Shanghai")
-    Babel(app, locale_selector=_wish)
-    app.extensions["babel"].domain_instance = _HouseDomain(str(CATALOGUES))
+    _HouseBabel(app, locale_selector=_wish)
     app.register_blueprint(blueprint)
 
 

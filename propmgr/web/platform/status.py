@@ -121,7 +121,7 @@ def _database(ready: Readiness) -> Part:
 
 
 def _schema(ready: Readiness) -> Part:
-    name, icon = msgid("Data structure"), "stack"
+    name, icon = msgid("Data structure"), "hierarchy"
     if ready.schema:
         return Part(name, icon, msgid("Normal"), "ok", msgid("Matches this release."))
     if not ready.database:
