@@ -15,15 +15,15 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import Connection, create_engine, make_url, text
+from sqlalchemy import URL, Connection, create_engine, make_url, text
 
 from propmgr.audit.commands import record
 from propmgr.audit.heads import HeadFiles
 from propmgr.audit.queries import Head, heads
-from propmgr.checks import run_checks, tenant_tables
+from propmgr.checks import hidden_from_backup, run_checks, tenant_tables
 from propmgr.config import DatabaseUrls
 from propmgr.database.engines import check_engine
 from propmgr.kernel.act import SHANGHAI, Act
@@ -65,12 +65,28 @@ def make(urls: DatabaseUrls, folder: Path, bin_dir: Path | None, at: datetime) -
     os.chmod(folder, 0o700)
     final = folder / at.astimezone(SHANGHAI).strftime("%Y%m%d-%H%M%S")
     partial = final.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    _remove_leftovers(folder, at)
     partial.mkdir(mode=0o700)
+    try:
+        _fill(partial, urls, bin_dir, at)
+    except BaseException:
+        shutil.rmtree(partial)
+        raise
+    partial.rename(final)
+    for old in sorted(path.parent for path in folder.glob("*/manifest.json"))[:-KEPT]:
+        shutil.rmtree(old)
+    return final
+
+
+def _fill(partial: Path, urls: DatabaseUrls, bin_dir: Path | None, at: datetime) -> None:
+    """Dump and counts from one snapshot, the dump read back, the manifest."""
     dump = partial / "database.dump"
     engine = check_engine(urls.check)
     try:
         with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection, connection.begin():
+            # The dump and the counts below are read by the same role: what a policy hides from it, both would miss.
+            if hidden := hidden_from_backup(connection)[1]:
+                raise BackupError("A table is hidden from the backup: %(first)s", first=hidden[0])
             snapshot = connection.execute(text("select pg_export_snapshot()")).scalar_one()
             _dump(urls.check, dump, snapshot, bin_dir)
             manifest = Manifest(
@@ -84,10 +100,13 @@ def make(urls: DatabaseUrls, folder: Path, bin_dir: Path | None, at: datetime) -
         engine.dispose()
     _compare(manifest.counts, rows_in_dump(dump, bin_dir), "The dump")
     (partial / "manifest.json").write_text(json.dumps(asdict(manifest), indent=1, sort_keys=True))
-    partial.rename(final)
-    for old in sorted(path for path in folder.iterdir() if path.is_dir() and (path / "manifest.json").exists())[:-KEPT]:
-        shutil.rmtree(old)
-    return final
+
+
+def _remove_leftovers(folder: Path, at: datetime) -> None:
+    """Backups that were broken off more than a day ago; a younger one may still be under way."""
+    for path in folder.glob("*.partial"):
+        if at.timestamp() - path.stat().st_mtime > timedelta(days=1).total_seconds():
+            shutil.rmtree(path)
 
 
 def restore(urls: DatabaseUrls, folder: Path, bin_dir: Path | None, kept_heads: HeadFiles, at: datetime) -> Manifest:
@@ -224,7 +243,9 @@ def _dump(url: str, dump: Path, snapshot: str, bin_dir: Path | None) -> None:
 def _run(bin_dir: Path | None, url: str, command: list[str], last: Path | None) -> None:
     """Run a client program against `url`; the password travels in the environment, never on the command line."""
     address = make_url(url).difference_update_query(["require_auth"])  # client programs before 16 do not know it
-    plain = address.set(drivername="postgresql", password=None).render_as_string()
+    plain = URL.create(
+        "postgresql", address.username, None, address.host, address.port, address.database, address.query
+    ).render_as_string()
     program, *options = command
     arguments = [str(_program(bin_dir, program)), *options, plain, *([str(last)] if last else [])]
     environment = {**os.environ, "PGPASSWORD": str(address.password or "")}

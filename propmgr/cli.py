@@ -20,6 +20,8 @@ import click
 import flask_migrate
 from flask import Flask, current_app
 from flask.cli import with_appcontext
+from psycopg.errors import UndefinedColumn, UndefinedTable
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from propmgr import backup, checks, timetable
 from propmgr.audit.heads import HeadFiles
@@ -80,8 +82,15 @@ def _says_why(command: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return command(*args, **kwargs)
         except PropmgrError as error:
-            click.echo(f"error: {error}", err=True)
-            sys.exit(2)
+            reason = str(error)
+        except OperationalError:
+            reason = "the database cannot be reached"
+        except ProgrammingError as error:
+            if not isinstance(error.orig, UndefinedTable | UndefinedColumn):
+                raise
+            reason = "the schema is not at the newest migration: run `flask --app wsgi db upgrade`"
+        click.echo(f"error: {reason}", err=True)
+        sys.exit(2)
 
     return wrapped
 
@@ -96,7 +105,9 @@ def check(as_json: bool) -> None:
         click.echo(json.dumps([asdict(result) for result in results], ensure_ascii=False, indent=1))
     else:
         for result in results:
-            click.echo(f"{result.id:10} {result.checked:>9} checked  {len(result.violations):>4} violations  {result.says}")
+            click.echo(
+                f"{result.id:10} {result.checked:>9} checked  {len(result.violations):>4} violations  {result.says}"
+            )
             for violation in result.violations:
                 click.echo(f"           - {violation}")
     if any(result.violations for result in results):
@@ -151,9 +162,7 @@ def _follow(run_id: int, name: str) -> None:
     while (state := _state(run_id)).status in (RunStatus.QUEUED, RunStatus.RUNNING):
         if lock.acquire():
             try:
-                hands = timetable.make_worker(
-                    current_app._get_current_object(), here.settings, here.urls, here.bin_dir
-                )
+                hands = timetable.make_worker(current_app._get_current_object(), here.settings, here.urls, here.bin_dir)
                 hands.plan(scheduled=False)
                 hands.work_off()
             finally:
@@ -180,7 +189,9 @@ def runs(organisation: int) -> None:
     """List the newest runs of an organisation."""
     with unit_of_work(operator_act(organisation)):
         for run in recent_runs():
-            click.echo(f"{run.id:>6}  {run.status:9} {run.done}/{run.total or '?'}  {run.job}  {run.slot}  {run.error or ''}")
+            click.echo(
+                f"{run.id:>6}  {run.status:9} {run.done}/{run.total or '?'}  {run.job}  {run.slot}  {run.error or ''}"
+            )
 
 
 @click.command("cancel")

@@ -45,7 +45,7 @@ class TenantTable(Base):
     tenant_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False, sort_order=-2)
 
     @declared_attr
-    def id(cls) -> Mapped[int]:  # noqa: N805 - a declared_attr gets the class
+    def id(cls) -> Mapped[int]:
         """Number within the whole house, from the table's own sequence."""
         return mapped_column(
             BigInteger,

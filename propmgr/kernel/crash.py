@@ -16,7 +16,7 @@ _passed = 0
 def crash_point(name: str) -> None:
     """Passes through, unless the environment names this point."""
     global _passed
-    if _WANTED != name:
+    if name != _WANTED:
         return
     _passed += 1
     if _passed >= int(_NTH or 1):

@@ -24,7 +24,7 @@ from propmgr.kernel.errors import NotReady
 from propmgr.telemetry.metrics import JOB_RUNS, POLL_FAILURES
 from propmgr.work import commands, queries
 from propmgr.work.planning import Poll, Timetable, due_slots
-from propmgr.work.rules import MOST_ATTEMPTS, RunStatus
+from propmgr.work.rules import RunStatus
 from propmgr.work.run import Cancelled, Run, Stopping, Superseded
 
 log = structlog.get_logger()

@@ -39,10 +39,7 @@ def run_state(run_id: int) -> RunState | None:
 def recent_runs(limit: int = 50) -> list[RunState]:
     """The newest runs of the act's organisation."""
     query = (
-        select(JobRun)
-        .where(JobRun.organisation_id == current_act().tenant_id)
-        .order_by(JobRun.id.desc())
-        .limit(limit)
+        select(JobRun).where(JobRun.organisation_id == current_act().tenant_id).order_by(JobRun.id.desc()).limit(limit)
     )
     return [_seen(row) for row in session().scalars(query)]
 

@@ -1,9 +1,9 @@
 """The handle a job gets. Decides that an item's effects and its progress are one commit; knows no job.
 
-    def load_divisions(run: Run) -> None:
-        for province in provinces_after(run.cursor):
-            with run.item(cursor=province) as act:
-                commands.load_province(act, province)
+def load_divisions(run: Run) -> None:
+    for province in provinces_after(run.cursor):
+        with run.item(cursor=province) as act:
+            commands.load_province(act, province)
 """
 
 from __future__ import annotations

@@ -110,7 +110,9 @@ def test_neither_app_nor_owner_can_change_a_row(server, urls, sealed, role, stat
     engine = create_engine(server.url(role, database_name(urls)))
     try:
         with pytest.raises(DBAPIError) as caught, engine.begin() as connection:
-            connection.execute(text("alter table audit_record no force row level security")) if "owner" in role else None
+            connection.execute(
+                text("alter table audit_record no force row level security")
+            ) if "owner" in role else None
             connection.execute(text("alter table audit_seal no force row level security")) if "owner" in role else None
             connection.execute(text(f"set local app.tenant_id = '{sealed.a}'"))
             connection.execute(text(f"set local app.read_tenants = '{sealed.a}'"))

@@ -87,8 +87,11 @@ def filled(server: Embedded, urls: DatabaseUrls) -> Iterator[psycopg.Connection]
             for check in connection.execute(
                 "select conname from pg_constraint where contype = 'c' and conrelid = %s::regclass", (table.name,)
             ).fetchall():
-                connection.execute(sql.SQL("alter table {} drop constraint {}").format(
-                    sql.Identifier(table.name), sql.Identifier(check[0])))
+                connection.execute(
+                    sql.SQL("alter table {} drop constraint {}").format(
+                        sql.Identifier(table.name), sql.Identifier(check[0])
+                    )
+                )
             for tenant, number in ((A, 1), (A, 2), (B, 1)):
                 unique = {column: f"'{tenant}-{number}'" for column, kind in table.columns.items() if kind == "text"}
                 row = {**table.row(tenant, number), **unique}
@@ -153,7 +156,11 @@ def test_insert_takes_rows_of_the_write_scope_only(filled, as_app, name, form):
             _, error = scoped(as_app, scope, statement)
             mine = scope[1] == str(tenant)
             # A foreign key may refuse the made-up row; row level security speaks first and refuses with 42501.
-            assert (error in (None, "23503", "23514", "23505")) if mine else error == "42501", (table.name, tenant, error)
+            assert (error in (None, "23503", "23514", "23505")) if mine else error == "42501", (
+                table.name,
+                tenant,
+                error,
+            )
 
 
 @pytest.mark.parametrize("name", SCOPES)

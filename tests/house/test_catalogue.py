@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 
-from propmgr.checks import run_checks
 from propmgr.audit.heads import HeadFiles
+from propmgr.checks import run_checks
 from propmgr.database.base import Base, GlobalTable, TenantTable
 from tests.conftest import database_name
 
@@ -155,7 +155,9 @@ def test_every_table_is_a_tenants_or_says_why_not(superuser):
             assert issubclass(table, GlobalTable) and len(table.__why_global__) > 20, table
             assert "tenant_id" not in mapper.columns, f"{table}: a global table names its organisation organisation_id"
     known = {mapper.local_table.name for mapper in Base.registry.mappers} | {"alembic_version"}
-    rows = superuser.execute("select relname from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r'")
+    rows = superuser.execute(
+        "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r'"
+    )
     assert {name for (name,) in rows.fetchall()} == known
 
 
@@ -165,16 +167,28 @@ BREACHES: list[tuple[str, str | Callable[[psycopg.Connection], None]]] = [
     ("S2", "alter table audit_seal owner to propmgr_app"),
     ("S2", "grant execute on function set_config(text, text, boolean) to propmgr_app"),
     ("S2", "create function wrong() returns int language sql security definer as 'select 1'"),
-    ("I12-keys", "create table wrong (i bigint, tenant_id bigint, foreign key (i, tenant_id) references audit_seal (tenant_id, id));"
-                 " grant select on wrong to propmgr_check"),
-    ("I12", "insert into audit_record (tenant_id, id, at, actor_kind, actor_id, act, object_kind, request_id)"
-            " values (999, 1, now(), 'system', 'x', 'x.y_z', 'x', 'r')"),
+    (
+        "I12-keys",
+        "create table wrong (i bigint, tenant_id bigint, foreign key (i, tenant_id) references audit_seal (tenant_id, id));"
+        " grant select on wrong to propmgr_check",
+    ),
+    (
+        "I12",
+        "insert into audit_record (tenant_id, id, at, actor_kind, actor_id, act, object_kind, request_id)"
+        " values (999, 1, now(), 'system', 'x', 'x.y_z', 'x', 'r')",
+    ),
     ("I12-due", "insert into message_due (organisation_id, message_id, due_at) values (1, 77, now())"),
     ("I13", "insert into tenant (id, kind, name, status, opened_at) values (88, 'company', 'x', 'open', now())"),
-    ("I13", "insert into job_run (id, organisation_id, job, slot, status, queued_at)"
-            " values (88, 1, 'a.b_c', 'request k', 'queued', now())"),
-    ("J1", "insert into job_run (id, organisation_id, job, slot, status, queued_at, finished_at, done, total)"
-           " values (89, 1, 'a.b_c', '2026', 'done', now(), now(), 1, 2)"),
+    (
+        "I13",
+        "insert into job_run (id, organisation_id, job, slot, status, queued_at)"
+        " values (88, 1, 'a.b_c', 'request k', 'queued', now())",
+    ),
+    (
+        "J1",
+        "insert into job_run (id, organisation_id, job, slot, status, queued_at, finished_at, done, total)"
+        " values (89, 1, 'a.b_c', '2026', 'done', now(), now(), 1, 2)",
+    ),
 ]
 
 

@@ -17,7 +17,9 @@ PACKAGE = PROJECT / "propmgr"
 
 def lint(project: Path) -> subprocess.CompletedProcess[str]:
     program = Path(sys.executable).with_name("lint-imports")
-    return subprocess.run([program, "--no-cache"], cwd=project, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        [program, "--no-cache"], cwd=project, capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 def test_imports_run_downwards():
@@ -43,7 +45,9 @@ def test_red_control_an_import_upwards_and_an_unknown_room_are_found(tmp_path, r
     target.parent.mkdir(exist_ok=True)
     target.write_text((target.read_text() if target.exists() else "") + f"\n{line}\n")
     done = lint(copy)
-    assert done.returncode != 0 and "BROKEN" in done.stdout + done.stderr or "Missing layer" in done.stdout + done.stderr
+    assert (
+        (done.returncode != 0 and "BROKEN" in done.stdout + done.stderr) or "Missing layer" in done.stdout + done.stderr
+    )
 
 
 def imports_inside_functions(source: str) -> list[int]:
@@ -54,7 +58,11 @@ def imports_inside_functions(source: str) -> list[int]:
 
 def test_every_import_stands_at_the_top_of_its_file():
     assert imports_inside_functions("def f():\n    import os\n") == [2], "red control"
-    hidden = {str(p.relative_to(PROJECT)): found for p in PACKAGE.rglob("*.py") if (found := imports_inside_functions(p.read_text()))}
+    hidden = {
+        str(p.relative_to(PROJECT)): found
+        for p in PACKAGE.rglob("*.py")
+        if (found := imports_inside_functions(p.read_text()))
+    }
     assert hidden == {}
 
 

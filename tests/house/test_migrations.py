@@ -158,8 +158,10 @@ def test_going_back_to_nothing_leaves_nothing(app, urls):
     engine = create_engine(app.config["OWNER_DATABASE_URL"])
     with engine.connect() as connection:
         left = connection.execute(
-            text("select proname from pg_proc where pronamespace = 'public'::regnamespace"
-                 " union all select relname from pg_class where relnamespace = 'public'::regnamespace and relkind = 'S'")
+            text(
+                "select proname from pg_proc where pronamespace = 'public'::regnamespace"
+                " union all select relname from pg_class where relnamespace = 'public'::regnamespace and relkind = 'S'"
+            )
         ).scalars()
         assert list(left) == []
     engine.dispose()

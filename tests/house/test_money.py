@@ -12,7 +12,17 @@ from propmgr.database.base import Base
 from propmgr.tables import __all__ as every_table
 
 #: Rooms in which a float has no business at all. Others may measure seconds.
-WITHOUT_FLOATS = ("kernel", "ledger", "receivables", "billing", "payments", "repairfund", "transition", "identity", "places")
+WITHOUT_FLOATS = (
+    "kernel",
+    "ledger",
+    "receivables",
+    "billing",
+    "payments",
+    "repairfund",
+    "transition",
+    "identity",
+    "places",
+)
 
 
 def floats(source: str) -> list[int]:

@@ -67,7 +67,9 @@ def test_public_names_say_what_they_give():
     seen = {path.relative_to(PROJECT): public_names(path.read_text()) for path in HOUSE}
     # A method that a Protocol of ours documents is not explained again by each gateway.
     documented = INHERITED.union(*(names for _, names in seen.values()))
-    missing = {str(path): names for path, (bare, _) in seen.items() if (names := [n for n in bare if n not in documented])}
+    missing = {
+        str(path): names for path, (bare, _) in seen.items() if (names := [n for n in bare if n not in documented])
+    }
     assert missing == {}
 
 

@@ -274,7 +274,9 @@ def test_the_first_of_every_month_comes_exactly_once(year):
 
 
 def test_planning_twice_and_a_clock_put_back_add_nothing(app, two_companies):
-    hourly = Scheduled("tests.count_up", CronTrigger(minute=7, timezone=SHANGHAI), CatchUp.EVERY, each_organisation=True)
+    hourly = Scheduled(
+        "tests.count_up", CronTrigger(minute=7, timezone=SHANGHAI), CatchUp.EVERY, each_organisation=True
+    )
     with unit_of_work(operator_act(PLATFORM)):
         session().execute(text("select 1"))
     hands = worker(app, scheduled=[hourly])
@@ -318,7 +320,9 @@ def test_a_leader_whose_connection_was_cut_knows_it(app, server, urls):
     assert lock.acquire()
     with unit_of_work(operator_act(PLATFORM)):
         session().execute(
-            text("select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and pid <> pg_backend_pid()")
+            text(
+                "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and pid <> pg_backend_pid()"
+            )
         )
     assert not lock.held()
 
@@ -328,7 +332,9 @@ def test_two_workers_at_once_never_double(app, two_companies, urls):
     runs = [ask(two_companies.a, f"key {number}") for number in range(10)]
     runs += [ask(two_companies.b, f"key {number}") for number in range(10)]
     hands = [worker(app), worker(app)]
-    threads = [threading.Thread(target=each.serve, args=(LeaderLock(urls.direct),), kwargs={"wait": 0.1}) for each in hands]
+    threads = [
+        threading.Thread(target=each.serve, args=(LeaderLock(urls.direct),), kwargs={"wait": 0.1}) for each in hands
+    ]
     for thread in threads:
         thread.start()
     deadline = datetime.now(UTC) + timedelta(seconds=60)

@@ -58,10 +58,10 @@ def _from_ps() -> list[Process]:
 
 
 def end_left_behind(token: str) -> None:
-    """End backends whose postmaster is gone: one in the middle of a long query would hold the shared memory until it
-    is done.
+    """End what a killed program of ours left running, such as a backend whose postmaster is gone: in the middle of a
+    long query it would hold the shared memory until it is done.
 
-    The caller has made sure that no postmaster of this cluster lives.
+    The caller has made sure that no postmaster with this token lives.
     """
     for sign, patience_s in ((signal.SIGQUIT, 2.0), (signal.SIGKILL, 2.0)):
         deadline = time.monotonic() + patience_s
