@@ -70,7 +70,7 @@ def server() -> Iterator[Embedded]:
 @pytest.fixture(scope="session")
 def template(server: Embedded) -> str:
     """Name of a database at the newest migration, made once for the text of the migrations."""
-    sources = sorted((PROJECT / "migrations").rglob("*.py")) + [PROJECT / "propmgr/database/migration.py"]
+    sources = [*sorted((PROJECT / "migrations").rglob("*.py")), PROJECT / "propmgr/database/migration.py"]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
     name = f"template_{digest}"
     mark = server.root / f"{name}.made"

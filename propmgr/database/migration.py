@@ -44,9 +44,8 @@ def tenant_table(
         op.execute(f"grant insert{_insert_columns(table, never_insert)} on {table} to {role}")
         if update:
             columns = "" if update is True else f" ({', '.join(update)})"
-            op.execute(
-                f"create policy {table}_{short}_u on {table} for update to {role} using ({_WRITE}) with check ({_WRITE})"
-            )
+            own = f"using ({_WRITE}) with check ({_WRITE})"
+            op.execute(f"create policy {table}_{short}_u on {table} for update to {role} {own}")
             op.execute(f"grant update{columns} on {table} to {role}")
         if delete:
             op.execute(f"create policy {table}_{short}_d on {table} for delete to {role} using ({_WRITE})")

@@ -1,4 +1,4 @@
-"""The demo city: two companies and two street offices in 郑州. Decides their names; builds through the commands only."""
+"""The demo city: two companies and two street offices in 郑州. Decides names; builds by commands only."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def recent_runs(limit: int = 50) -> list[RunState]:
 
 
 def last_slot(organisation_id: int, job: str) -> str | None:
-    """The newest scheduled slot of a job that has a row: ISO instants in UTC sort as text; requests begin with a letter."""
+    """The newest scheduled slot with a row: ISO instants in UTC sort as text; requests begin with a letter."""
     query = select(func.max(JobRun.slot)).where(
         JobRun.organisation_id == organisation_id, JobRun.job == job, JobRun.slot < "A"
     )

@@ -111,7 +111,7 @@ def test_heads_newer_than_the_backup_are_set_aside_and_said(app, urls, made, emp
 
         record(act, "tests.write_row", "thing", 1)
     seal_all(lived_in, heads)
-    before = {day: head for day, head in heads.all()}
+    before = dict(heads.all())
     backup.restore(empty, made, bin_dir, heads, datetime.now(UTC))
     backup.prove(empty, heads)
     aside = list(tmp_path.glob("heads.before-restore-*"))
