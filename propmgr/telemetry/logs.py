@@ -54,6 +54,8 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\[(?:SQL|parameters): .*|\b(?:DETAIL|CONTEXT): .*", re.DOTALL), HIDDEN),
 )
 _TRACEBACK = "Traceback (most recent call last)"
+#: A path that stands by itself; not the rest of an address or of a file's short name.
+_PATH = re.compile(r"(?<![\w:/.\]])/[^\s'\"]*")
 _FRAME = re.compile(r'File "([^"\n]+)", line (\d+), in (\S+)')
 
 #: Libraries that speak on their own, and from which level on they are heard. The request line is ours: werkzeug's and
@@ -209,11 +211,13 @@ def _exception_as_frames(_logger: object, _method: str, event: MutableMapping[st
 
 
 def _message_of_library(record: logging.LogRecord) -> str:
-    """A library's message, put together from arguments that tell nothing of a request."""
+    """A library's message without what it tells of a request: its path, its line, the words of an exception."""
     message = _kind(record.msg) if isinstance(record.msg, BaseException) else _assembled(record)
+    if record.name == "py.warnings":
+        return message
     if record.name.startswith("gunicorn") and message.startswith("Invalid request from"):
         return "Invalid request"  # goes on with the caller's address and the raw request line
-    return message
+    return _PATH.sub("[path]", _frames_of_text(message) if _TRACEBACK in message else message)
 
 
 def _name_of_library(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -226,21 +230,17 @@ def _assembled(record: logging.LogRecord) -> str:
     if not record.args:
         return str(record.msg)
     if isinstance(record.args, Mapping):
-        arguments: Any = {name: _argument(record, value) for name, value in record.args.items()}
+        arguments: Any = {name: _argument(value) for name, value in record.args.items()}
     else:
-        arguments = tuple(_argument(record, value) for value in record.args)
+        arguments = tuple(_argument(value) for value in record.args)
     try:
         return str(record.msg) % arguments
     except (TypeError, ValueError):
         return str(record.msg)
 
 
-def _argument(record: logging.LogRecord, value: Any) -> Any:
-    if isinstance(value, BaseException):
-        return _kind(value)
-    if isinstance(value, str) and value.startswith("/") and record.name != "py.warnings":
-        return "[path]"
-    return value
+def _argument(value: Any) -> Any:
+    return _kind(value) if isinstance(value, BaseException) else value
 
 
 def _database_facts(error: BaseException) -> dict[str, str]:

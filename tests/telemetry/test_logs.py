@@ -222,11 +222,13 @@ def test_servers_do_not_tell_the_path(lines: Lines) -> None:
     logging.getLogger("gunicorn.access").info("GET /pay/SECRETTOKEN")
     logging.getLogger("gunicorn.error").error("Error handling request %s %s", "GET", "/pay/SECRETTOKEN")
     logging.getLogger("gunicorn.error").warning("Invalid request from ip=10.1.2.3: GET /pay/SECRETTOKEN")
-    logging.getLogger("propmgr").error("Exception on %s [%s]", "/pay/SECRETTOKEN", "GET")
+    logging.getLogger("propmgr").error("Exception on /pay/SECRETTOKEN [GET]")
+    logging.getLogger("gunicorn.error").info("Listening at: %s (%d)", "http://127.0.0.1:8000", 7)
     assert [line["event"] for line in lines()] == [
         "Error handling request GET [path]",
         "Invalid request",
         "Exception on [path] [GET]",
+        "Listening at: http://127.0.0.1:8000 (7)",
     ]
 
 

@@ -73,7 +73,7 @@ WORDS = {
     413: Words(
         msgid("What you sent is too large"),
         msgid("Send a smaller file, or fewer entries at a time."),
-        "file-analytics",
+        "upload",
         "warn",
     ),
     422: Words(

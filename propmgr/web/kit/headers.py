@@ -53,7 +53,8 @@ def policy(word: str) -> str:
 
 
 def _kept_for(response: Response) -> str:
-    if request.endpoint != "static" or response.status_code not in (200, 206, 304):
+    read = request.method in ("GET", "HEAD") and response.status_code in (200, 206, 304)
+    if request.endpoint != "static" or not read:
         return "no-store"
     asked = request.args.get("v")
     if asked and asked == version((request.view_args or {})["filename"]):

@@ -5,14 +5,14 @@ A page that takes a larger body (an import) says so itself with `request.max_con
 
 from __future__ import annotations
 
-from flask import Flask
+from flask import Flask, request
 from flask_wtf.csrf import CSRFProtect
 
 from propmgr.config import Settings
 
 #: A body: a form with a photograph or two.
 MOST_BYTES = 8 * 1024 * 1024
-#: All fields of a form that are no files.
+#: All fields of a form that are no files, however the form is encoded.
 MOST_FORM_BYTES = 512 * 1024
 #: Fields and files together.
 MOST_FORM_PARTS = 1000
@@ -39,7 +39,14 @@ def limit(app: Flask, settings: Settings) -> None:
         # A token lives as long as its session: a form that was filled in slowly is not lost.
         WTF_CSRF_TIME_LIMIT=None,
     )
+    app.before_request(_limit_form)  # before the token is looked for in the form
     csrf.init_app(app)
+
+
+def _limit_form() -> None:
+    """A form without files is parsed in one piece, which MAX_FORM_MEMORY_SIZE does not reach."""
+    if request.mimetype == "application/x-www-form-urlencoded":
+        request.max_content_length = MOST_FORM_BYTES
 
 
 def is_https(settings: Settings) -> bool:
