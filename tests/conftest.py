@@ -34,6 +34,11 @@ from propmgr.kernel.act import operator_act
 _numbers = itertools.count()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--long`: the large sizes of tests that repeat (kills, races, fuzzing)."""
+    parser.addoption("--long", action="store_true", help="run the large sizes")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _loopback_only() -> Iterator[None]:
     """A test that reaches for another host is wrong: everything outside is simulated here."""
