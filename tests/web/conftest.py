@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,11 +25,15 @@ Lines = Callable[[], list[dict[str, object]]]
 
 @pytest.fixture(scope="session", autouse=True)
 def _catalogues() -> None:
+    compile_catalogues()
+
+
+def compile_catalogues() -> None:
     """Set-up compiles the catalogues; where it has not, or they have changed since, the tests do."""
     for source in CATALOGUES.glob("*/LC_MESSAGES/messages.po"):
         compiled = source.with_suffix(".mo")
         if not compiled.exists() or compiled.stat().st_mtime < source.stat().st_mtime:
-            fresh = compiled.with_suffix(f".{id(source)}")
+            fresh = compiled.with_suffix(f".{os.getpid()}")
             with source.open("rb") as words, fresh.open("wb") as file:
                 write_mo(file, read_po(words))
             fresh.replace(compiled)
