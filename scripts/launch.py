@@ -13,13 +13,13 @@ CANDIDATES = ("python3.13", "python3.12", "python3.11", "python3.14", "python3")
 
 
 def start(module):
-    """Run ``main(arguments)`` of a module beside this one, under a Python that is new enough, and exit with its answer."""
+    """Run ``main(arguments)`` of a module beside this one, under a Python new enough, and exit with its answer."""
     if sys.version_info < OLDEST:
         newer = _newer_python()
         if newer is None:
             sys.exit(_too_old())
         sys.stdout.flush()
-        os.execv(newer, [newer] + sys.argv)
+        os.execv(newer, [newer, *sys.argv])
     sys.exit(importlib.import_module(module).main(sys.argv[1:]))
 
 
@@ -34,7 +34,7 @@ def _newer_python():
 
 def _is_new_enough(path):
     # Asked, not guessed from the name: the PATH of a version manager is full of names that lead to an error.
-    question = "import sys; sys.exit(0 if sys.version_info >= {!r} else 1)".format(OLDEST)
+    question = f"import sys; sys.exit(0 if sys.version_info >= {OLDEST!r} else 1)"
     try:
         return subprocess.call([path, "-c", question], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0
     except OSError:
@@ -42,11 +42,10 @@ def _is_new_enough(path):
 
 
 def _too_old():
+    needed, found = (".".join(map(str, version[:2])) for version in (OLDEST, sys.version_info))
     return (
-        "propmgr needs Python {0}.{1} or newer; this is Python {2}.{3} ({4}), and no newer one is on the PATH.\n"
-        "Install one and call this script again:\n"
+        f"propmgr needs Python {needed} or newer; this is Python {found} ({sys.executable}), and no newer one is on "
+        "the PATH.\nInstall one and call this script again:\n"
         "  Debian 12+, Ubuntu 24.04+   apt-get install python3 python3-venv\n"
-        "  macOS                       brew install python@3.13   (or from python.org)".format(
-            OLDEST[0], OLDEST[1], sys.version_info[0], sys.version_info[1], sys.executable
-        )
+        "  macOS                       brew install python@3.13   (or from python.org)"
     )

@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction
 
 from propmgr.database.base import TenantTable, db
@@ -77,7 +79,12 @@ def _open_scope(session: Session, transaction: SessionTransaction, connection: C
     unit = session.info.get("unit")
     if unit is not None and not transaction.nested:
         driver_connection: Any = connection.connection.driver_connection
-        open_scope(driver_connection, unit.act)
+        try:
+            open_scope(driver_connection, unit.act)
+        except psycopg.OperationalError as error:
+            # Sent past SQLAlchemy, so it must be told: this connection is dead, and what happened is database trouble.
+            connection.invalidate(error)
+            raise OperationalError("set local", None, error, connection_invalidated=True) from error
 
 
 @event.listens_for(Session, "after_flush")

@@ -57,13 +57,14 @@ def _from_ps() -> list[Process]:
     return found
 
 
-def end_left_behind(token: str) -> None:
-    """End what a killed program of ours left running, such as a backend whose postmaster is gone: in the middle of a
-    long query it would hold the shared memory until it is done.
+def end_left_behind(token: str, gently: signal.Signals = signal.SIGQUIT, patience_s: float = 2.0) -> None:
+    """End what a killed program of ours left running.
 
-    The caller has made sure that no postmaster with this token lives.
+    A backend whose postmaster is gone, say: in a long query it would hold the shared memory until it is done.
+    Each gets the signal ``gently`` (SIGQUIT ends a backend at once) and after ``patience_s`` seconds SIGKILL.
+    The caller has made sure that nothing with this token is still wanted.
     """
-    for sign, patience_s in ((signal.SIGQUIT, 2.0), (signal.SIGKILL, 2.0)):
+    for sign in (gently, signal.SIGKILL):
         deadline = time.monotonic() + patience_s
         for process in processes_with(token):
             try:
