@@ -36,6 +36,8 @@ from propmgr.demo.build import build
 from propmgr.identity.rules import PLATFORM
 from propmgr.kernel.act import operator_act
 from propmgr.kernel.errors import PropmgrError
+from propmgr.messages.gateways.choice import outbox_folder
+from propmgr.messages.gateways.demo import newest
 from propmgr.places.edition import EDITION
 from propmgr.places.queries import missing_provinces
 from propmgr.work.commands import request_cancel, request_run, resume_run
@@ -69,7 +71,7 @@ def installation() -> Installation:
 
 def register(app: Flask) -> None:
     """Add all commands to `flask`."""
-    for command in (check, demo, worker, load_divisions, runs, cancel, resume, make_backup, restore, roles):
+    for command in (check, demo, worker, load_divisions, runs, cancel, resume, outbox, make_backup, restore, roles):
         app.cli.add_command(command)
 
 
@@ -212,6 +214,15 @@ def resume(run_id: int, organisation: int) -> None:
     """Queue a failed or cancelled run again, from where it stopped."""
     with unit_of_work(operator_act(organisation)) as act:
         resume_run(act, run_id)
+
+
+@click.command("outbox")
+@click.option("--newest", "count", type=click.IntRange(1, 1000), default=20, show_default=True)
+@_says_why
+def outbox(count: int) -> None:
+    """Show what the demo outbox took in place of a provider of text messages or e-mail."""
+    for message in newest(outbox_folder(installation().settings), count):
+        click.echo(f"{message.at}  {message.channel:5}  {message.recipient}  {message.subject}  {message.text}".rstrip())
 
 
 @click.command("backup")
