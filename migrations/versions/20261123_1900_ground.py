@@ -124,8 +124,10 @@ def _audit() -> None:
     op.execute(
         """
         create function audit_record_sealed_once() returns trigger language plpgsql as $$
+        declare sealed audit_record := old;
         begin
-            if tg_op = 'UPDATE' and old.seal_no is null and to_jsonb(new) - 'seal_no' = to_jsonb(old) - 'seal_no' then
+            sealed.seal_no := new.seal_no;
+            if tg_op = 'UPDATE' and old.seal_no is null and sealed is not distinct from new then
                 return new;
             end if;
             raise exception 'audit records are never changed or removed' using errcode = '42501';
