@@ -1,7 +1,8 @@
 """The PostgreSQL server the house brings along (自带数据库), for everybody who does not name a DATABASE_URL.
 
 ==============  =====================================================================================
-``server``      ``Embedded``: start, stop, find again, share and give up one server in one folder
+``server``      ``Embedded``: start, stop, find again, share and give up one server in one folder; its databases
+``cluster``     the data folder and the server process: made, started from any state, stopped
 ``binaries``    which PostgreSQL programs are used, and as whom they run when we are root
 ``settings``    what is kept beside the cluster (passwords, port) and the server's configuration
 ``processes``   which running processes belong to our server, alive or left behind
