@@ -87,11 +87,12 @@ def _fill(partial: Path, urls: DatabaseUrls, bin_dir: Path | None, at: datetime)
             # The dump and the counts below are read by the same role: what a policy hides from it, both would miss.
             if hidden := hidden_from_backup(connection)[1]:
                 raise BackupError("A table is hidden from the backup: %(first)s", first=hidden[0])
+            revision = connection.execute(text("select version_num from alembic_version")).scalar_one()
             snapshot = connection.execute(text("select pg_export_snapshot()")).scalar_one()
             _dump(urls.check, dump, snapshot, bin_dir)
             manifest = Manifest(
                 made_at=at.isoformat(),
-                revision=connection.execute(text("select version_num from alembic_version")).scalar_one(),
+                revision=revision,
                 dump_sha256=_digest(dump),
                 counts=count_rows(connection),
                 heads={str(h.tenant_id): {"number": h.number, "head": h.head} for h in heads(connection)},
