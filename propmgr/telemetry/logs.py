@@ -45,8 +45,8 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     # The user and the password of an address; before e-mail, which it resembles.
     (re.compile(r"(?<=://)[^\s/@]*@"), "[hidden]@"),
     (re.compile(r"[\w.+%'&*/=?^`{|}~!#$-]+[@＠]\w[\w.-]*"), "[e-mail]"),
-    # Eighteen characters of an identity card; fifteen to nineteen digits are old identity cards and bank cards.
-    (re.compile(r"(?<!\d)(\d{17}[xXｘＸ]|\d{15,19}(?!\d))"), "[number]"),
+    # Identity cards have eighteen places, the last may be an X; old ones have fifteen, bank cards up to nineteen.
+    (re.compile(r"(?<!\d)\d{15,19}(?!\d)[xXｘＸ]?"), "[number]"),
     (re.compile(r"(?<!\d)(?:(?:00|\+|＋)?86[ -]?|0)?[1１][3-9３-９]\d[ -]?\d{4}[ -]?\d{4}(?!\d)"), "[phone]"),
     (re.compile(r"\?[^\s\"']*=[^\s\"']*"), "?[query]"),
     # An error of the database as text, in whatever language the server speaks; and what is added to one: row values.

@@ -9,6 +9,7 @@ from flask import Flask, request
 from flask.testing import FlaskClient
 
 from propmgr.web.kit.limits import MOST_BYTES, MOST_FORM_BYTES, MOST_FORM_PARTS, csrf
+from tests.web.conftest import Lines
 
 
 @pytest.fixture
@@ -32,11 +33,12 @@ def test_our_own_hosts_are_served(client: FlaskClient, host: str) -> None:
     "host", ["evil.example", "127.0.0.1.evil.example", "localhost@evil.example", "a b", "evil\\x", "::"]
 )
 @pytest.mark.parametrize("path", ["/healthz", "/status", "/", "/static/css/base.css", "/nowhere"])
-def test_other_hosts_are_refused_and_never_repeated(client: FlaskClient, host: str, path: str) -> None:
+def test_other_hosts_are_refused_and_never_repeated(client: FlaskClient, host: str, path: str, lines: Lines) -> None:
     answer = client.get(path, headers={"Host": host})
     assert answer.status_code == 400
     assert "Location" not in answer.headers
     assert "evil" not in answer.text and answer.headers["X-Request-ID"] in answer.text
+    assert lines() == [], "a stranger's request is no fault of the house"
 
 
 def test_a_forwarded_host_is_not_believed(client: FlaskClient) -> None:

@@ -32,6 +32,7 @@ FOREIGN = [
     "/%2fevil.example",
     "/%252fevil.example",
     "/%25252fevil.example",
+    "/%2525252525252fevil.example",
     "/%5cevil.example",
     "/%255cevil.example",
     "/%2509/evil.example",

@@ -89,6 +89,13 @@ def test_two_requests_share_nothing(client: FlaskClient, lines: Lines) -> None:
     assert first["request_id"] != second["request_id"] and "upstream_id" not in second
 
 
+def test_nothing_of_earlier_work_in_the_process_is_left(client: FlaskClient, lines: Lines) -> None:
+    structlog.contextvars.bind_contextvars(organisation=7, run=8)
+    client.get("/pay/1")
+    (line,) = lines()
+    assert line["organisation"] is None and "run" not in line
+
+
 def test_machines_that_ask_every_few_seconds_do_not_fill_the_log(client: FlaskClient, lines: Lines) -> None:
     for path in ("/healthz", "/static/css/base.css"):
         client.get(path, buffered=True)
