@@ -72,12 +72,68 @@ def test_npm_packages_are_exact_and_name_no_registry() -> None:
     assert {"ignore-scripts=true", "save-exact=true", "omit-lockfile-registry-resolved=true"} <= set(settings)
 
 
-def test_only_named_files_are_copied() -> None:
-    sys.path.append(os.fspath(SCRIPTS))
-    try:
-        import assets
-    finally:
-        sys.path.remove(os.fspath(SCRIPTS))
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(os.fspath(SCRIPTS))
+    import setup_steps
+
+    return setup_steps
+
+
+def test_a_python_without_venv_is_told_which_package_to_install(steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps._need_ensurepip()  # the control: this Python has it
+    monkeypatch.setattr(steps.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(steps.os, "geteuid", lambda: 1000)
+    with pytest.raises(steps.SetupFailed, match=r"apt-get install python3\.\d+-venv"):
+        steps._need_ensurepip()
+
+
+@pytest.mark.parametrize(("uid", "code", "installed"), [(0, 0, True), (0, 100, False), (1000, 0, False)])
+def test_packages_of_the_system_are_installed_by_root_only(
+    steps, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, uid: int, code: int, installed: bool
+) -> None:
+    calls = tmp_path / "calls"
+    fake = tmp_path / "apt-get"
+    fake.write_text(f'#!/bin/sh\necho "$DEBIAN_FRONTEND $*" >> "{calls}"\nexit {code}\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", os.fspath(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(steps.os, "geteuid", lambda: uid)
+    assert steps.install_system_packages(["chromium"]) is installed
+    assert calls.exists() is (uid == 0)
+    if uid == 0:
+        assert calls.read_text().splitlines()[-1].startswith("noninteractive install -y")
+
+
+def test_an_interrupted_step_is_done_again_and_a_finished_one_is_not(
+    steps, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(steps, "STAMPS", tmp_path / "stamps")
+    source = tmp_path / "source"
+    source.write_text("1")
+    done = []
+
+    def stopped() -> None:
+        raise KeyboardInterrupt
+
+    for act, expected in (
+        (stopped, 0),
+        (lambda: done.append(1), 1),
+        (lambda: done.append(1), 1),
+    ):
+        try:
+            steps._step("it", "Doing it", [source], act)
+        except KeyboardInterrupt:
+            assert act is stopped
+        assert len(done) == expected
+    source.write_text("2")
+    steps._step("it", "Doing it", [source], lambda: done.append(1))
+    assert len(done) == 2
+    steps._step("it", "Doing it", [source], lambda: done.append(1), lambda: False)
+    assert len(done) == 3  # what it made has been deleted
+
+
+def test_only_named_files_are_copied(steps) -> None:
+    assets = steps.assets
     for folder in ("static/vendor", "assets"):
         there = {os.fspath(path.relative_to(PROJECT)) for path in (PROJECT / folder).rglob("*") if path.is_file()}
         named = {target for target in [*assets.FILES.values(), "static/vendor/icons.svg"] if target.startswith(folder)}
