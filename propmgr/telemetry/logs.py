@@ -84,6 +84,7 @@ class _StandardError(logging.StreamHandler[TextIO]):
         return sys.stderr
 
     def format(self, record: logging.LogRecord) -> str:
+        """The record as a line, a library's message cleaned first; other handlers still see the record as it was."""
         if not isinstance(record.msg, dict):  # a library's own record; structlog hands over its dictionary
             record = copy(record)
             record.msg, record.args = _message_of_library(record), None

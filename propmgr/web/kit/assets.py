@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from flask import current_app, url_for
-from werkzeug.utils import safe_join
+from werkzeug.security import safe_join
 
 
 def asset_url(name: str) -> str:

@@ -39,6 +39,7 @@ class _HouseBabel(Babel):
 
     @property
     def domain_instance(self) -> Domain:
+        """The catalogues every translation of the app comes from."""
         return _DOMAIN
 
 
