@@ -123,7 +123,7 @@ def mail_server(**options: Any) -> Iterator[MailServer]:
         def _reply(self, word: str, usual: str) -> None:
             if word == state.silent_at:
                 stopping.wait(5)
-                return
+                raise ConnectionAbortedError
             self.request.sendall(state.replies.get(word, usual).encode() + b"\r\n")
 
     server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Session)

@@ -81,7 +81,9 @@ def test_unavailable_once_is_sent_the_second_time(two_companies: Pair) -> None:
     provider = Provider([Unavailable("away")])
     message_id = queue_code(two_companies.a)
     assert provider.deliver() == 0
-    assert look(two_companies.a, message_id).parameters["code"] == CODE, "still needed"
+    between = look(two_companies.a, message_id)
+    assert (between.status, between.attempts, between.error) == ("queued", 1, "away")
+    assert between.parameters["code"] == CODE, "still needed"
     assert provider.deliver(after(10)) == 1
     seen = look(two_companies.a, message_id)
     assert (seen.status, seen.attempts, seen.error) == ("sent", 2, None)
