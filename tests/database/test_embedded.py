@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import shutil
 import signal
 import socket
@@ -131,41 +130,6 @@ def test_unknown_role_and_unmade_cluster_are_told(root: Path) -> None:
     server.start()
     with pytest.raises(EmbeddedError, match="propmgr_office"):
         server.url("propmgr_office")
-
-
-def test_nobody_without_a_password(root: Path) -> None:
-    server = made(root)
-    server.start()
-    good = plain(server.url("propmgr_app"))
-    select_one(server)  # the control: the right password is let in
-    for password in ("wrong", ""):
-        with pytest.raises(psycopg.OperationalError, match="password"):
-            psycopg.connect(good, password=password)
-    for stranger in ("propmgr_office", "root", pwd.getpwuid(os.geteuid()).pw_name):
-        with pytest.raises(psycopg.OperationalError, match=r"pg_hba.conf|no password supplied|authentication failed"):
-            psycopg.connect(good, user=stranger, password="x")
-    with psycopg.connect(plain(server.url("postgres"))) as admin:
-        methods = admin.execute("select distinct auth_method from pg_hba_file_rules").fetchall()
-        assert methods == [("scram-sha-256",)]
-        verifiers = admin.execute(
-            "select bool_and(rolpassword like 'SCRAM-SHA-256$%') from pg_authid where rolcanlogin"
-        )
-        assert verifiers.fetchone() == (True,)
-
-
-def test_no_unix_socket_and_this_machine_only(root: Path) -> None:
-    server = made(root)
-    server.start()
-    with psycopg.connect(plain(server.url("postgres"))) as admin:
-        assert admin.execute("show unix_socket_directories").fetchone() == ("",)
-        assert admin.execute("show listen_addresses").fetchone() == ("127.0.0.1",)
-        (port,) = admin.execute("select inet_server_port()").fetchone() or (0,)
-    assert not list(Path("/tmp").glob(f".s.PGSQL.{port}*"))
-    # Another address of this machine: refused, while the control below is accepted.
-    with socket.socket() as other:
-        assert other.connect_ex(("127.0.0.2", port)) != 0
-    with socket.socket() as control:
-        assert control.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_secrets_are_for_their_owner_only(root: Path) -> None:
@@ -425,13 +389,3 @@ def test_logs_are_kept_small(root: Path) -> None:
         (root / "log" / f"postgres-20200101-0000{number:02}.log").write_text("old\n")
     server.start()
     assert len(list((root / "log").glob("*.log"))) <= 12
-
-
-def test_programs_run_for_us(root: Path, tmp_path: Path) -> None:
-    server = made(root)
-    server.start()
-    target = tmp_path / "备 份.sql"
-    server.run_program("pg_dump", "-f", target)
-    assert "PostgreSQL database dump" in target.read_text()
-    with pytest.raises(EmbeddedError, match="pg_dump failed"):
-        server.run_program("pg_dump", database="absent")

@@ -1,4 +1,4 @@
-"""Shows on a real server what each database role can and cannot do before any table of the house is made.
+"""Shows on a real server who may come in, and what each role can and cannot do before any table of the house is made.
 
 Decides nothing about tables: what the migrations grant is tested with them.
 """
@@ -6,7 +6,9 @@ Decides nothing about tables: what the migrations grant is tested with them.
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +19,7 @@ import pytest
 from psycopg import errors, sql
 
 from propmgr.database import roles
-from propmgr.database.embedded import Embedded, default_root
+from propmgr.database.embedded import Embedded, EmbeddedError, default_root
 
 pytestmark = pytest.mark.database
 
@@ -38,13 +40,52 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
 
 
 def connect(server: Embedded, role: str, database: str = "propmgr", **options: Any) -> psycopg.Connection[Any]:
-    address = server.url(role, database).replace("postgresql+psycopg", "postgresql")
-    return psycopg.connect(address, autocommit=True, **options)
+    return psycopg.connect(plain(server.url(role, database)), autocommit=True, **options)
+
+
+def plain(url: str) -> str:
+    return url.replace("postgresql+psycopg", "postgresql")
 
 
 def value(connection: psycopg.Connection[Any], query: Any) -> Any:
     row = connection.execute(query).fetchone()
     return row and row[0]
+
+
+def test_nobody_without_a_password(server: Embedded) -> None:
+    good = plain(server.url(roles.APP))
+    psycopg.connect(good).close()  # the control: the right password is let in
+    for password in ("wrong", ""):
+        with pytest.raises(psycopg.OperationalError, match="password"):
+            psycopg.connect(good, password=password)
+    for stranger in ("propmgr_office", "root", pwd.getpwuid(os.geteuid()).pw_name):
+        with pytest.raises(psycopg.OperationalError, match=r"pg_hba.conf|no password supplied|authentication failed"):
+            psycopg.connect(good, user=stranger, password="x")
+    with connect(server, "postgres") as admin:
+        methods = admin.execute("select distinct auth_method from pg_hba_file_rules").fetchall()
+        assert methods == [("scram-sha-256",)]
+        verifiers = admin.execute(
+            "select bool_and(rolpassword like 'SCRAM-SHA-256$%') from pg_authid where rolcanlogin"
+        )
+        assert verifiers.fetchone() == (True,)
+
+
+def test_no_unix_socket_and_this_machine_only(server: Embedded) -> None:
+    with connect(server, "postgres") as admin:
+        assert admin.execute("show unix_socket_directories").fetchone() == ("",)
+        assert admin.execute("show listen_addresses").fetchone() == ("127.0.0.1",)
+        (port,) = admin.execute("select inet_server_port()").fetchone() or (0,)
+    assert not list(Path("/tmp").glob(f".s.PGSQL.{port}*"))
+    # Another address of this machine: refused, while the control below is accepted.
+    with socket.socket() as other:
+        assert other.connect_ex(("127.0.0.2", port)) != 0
+    with socket.socket() as control:
+        assert control.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_program_that_fails_says_why(server: Embedded) -> None:
+    with pytest.raises(EmbeddedError, match=r'pg_dump failed.*database "absent" does not exist'):
+        server.run_program("pg_dump", database="absent")
 
 
 def test_no_role_has_powers(server: Embedded) -> None:
@@ -228,7 +269,7 @@ def empty_server(tmp_path: Path) -> Iterator[Embedded]:
 
 def test_a_managed_server_without_superuser(empty_server: Embedded) -> None:
     """Everything holds but the revoke of set_config, and that is said."""
-    address = empty_server.url("postgres", "postgres").replace("postgresql+psycopg", "postgresql")
+    address = plain(empty_server.url("postgres", "postgres"))
     with psycopg.connect(address, user="dba", password="dba", autocommit=True) as dba:
         for _ in range(2):
             notes = roles.provision(dba, dict.fromkeys(roles.LOGIN_ROLES, "secret"), "propmgr")
@@ -246,7 +287,7 @@ def test_the_script_for_an_own_server(empty_server: Embedded, tmp_path: Path) ->
     psql = empty_server.program("psql") if BINARIES is None else shutil.which("psql")
     script = tmp_path / "roles.sql"
     script.write_text(roles.roles_sql("propmgr"), "utf-8")
-    address = empty_server.url("postgres", "postgres").replace("postgresql+psycopg", "postgresql").partition("?")[0]
+    address = plain(empty_server.url("postgres", "postgres")).partition("?")[0]
     command = [str(psql), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", str(script)]
     passwords = [part for name in ("owner", "app", "check") for part in ("-v", f"{name}_password=a '{name}'")]
 
