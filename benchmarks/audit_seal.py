@@ -21,7 +21,8 @@ from propmgr.database.unit_of_work import session, unit_of_work
 from propmgr.identity.rules import PLATFORM
 from propmgr.kernel.act import operator_act
 
-FILL = """insert into audit_record (tenant_id, id, at, actor_kind, actor_id, act, object_kind, object_id, request_id, details)
+FILL = """insert into audit_record
+    (tenant_id, id, at, actor_kind, actor_id, act, object_kind, object_id, request_id, details)
     select 1, n, now(), 'operator', 'cli', 'bench.write_row', 'row', n, md5(n::text), jsonb_build_object('amount', n)
     from generate_series(1, :rows) n"""
 HASH = f"select sha256(convert_to(string_agg({ROW_TEXT}, E'\\n' order by id), 'UTF8')) from audit_record"

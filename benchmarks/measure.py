@@ -36,7 +36,8 @@ def empty_house() -> Iterator[tuple[Flask, DatabaseUrls]]:
     app_url = server.url("propmgr_app", name)
     urls = DatabaseUrls(app_url, server.url("propmgr_owner", name), server.url("propmgr_check", name), direct=app_url)
     with tempfile.TemporaryDirectory() as folder:
-        settings = config.load({"PROPMGR_SECRET_KEY": "k" * 64, "PROPMGR_INSTANCE": folder, "PROPMGR_LOG_LEVEL": "error"})
+        environment = {"PROPMGR_SECRET_KEY": "k" * 64, "PROPMGR_INSTANCE": folder, "PROPMGR_LOG_LEVEL": "error"}
+        settings = config.load(environment)
         app = create_app(replace(settings, databases=urls))
         with app.app_context():
             flask_migrate.upgrade()

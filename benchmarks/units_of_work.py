@@ -19,8 +19,9 @@ from propmgr.database.unit_of_work import unit_of_work
 from propmgr.identity.rules import PLATFORM
 from propmgr.kernel.act import operator_act
 
-INSERT = """insert into audit_record (tenant_id, id, at, actor_kind, actor_id, act, object_kind, object_id, request_id,
-    details) values (1, nextval('audit_record_id_seq'), now(), 'operator', 'cli', 'bench.write_row', 'row', %s, 'r', '{}')"""
+INSERT = """insert into audit_record
+    (tenant_id, id, at, actor_kind, actor_id, act, object_kind, object_id, request_id, details)
+    values (1, nextval('audit_record_id_seq'), now(), 'operator', 'cli', 'bench.write_row', 'row', %s, 'r', '{}')"""
 
 
 def ours(units: int) -> None:

@@ -222,7 +222,7 @@ def resume(run_id: int, organisation: int) -> None:
 def outbox(count: int) -> None:
     """Show what the demo outbox took in place of a provider of text messages or e-mail."""
     for message in newest(outbox_folder(installation().settings), count):
-        click.echo(f"{message.at}  {message.channel:5}  {message.recipient}  {message.subject}  {message.text}".rstrip())
+        click.echo(f"{message.at}  {message.channel:5}  {message.recipient}  {message.subject} {message.text.rstrip()}")
 
 
 @click.command("backup")

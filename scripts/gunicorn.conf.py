@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from propmgr.telemetry import logs
+
 wsgi_app = "wsgi:app"
 bind = "127.0.0.1:8000"
 # Measured: two sync workers had the best 99th percentile on two cores.
@@ -25,7 +27,8 @@ control_socket_disable = True
 
 
 def on_starting(server):
-    """The folder has to be there before the first figure is counted."""
+    """The master's own lines become JSON as well; the folder has to be there before the first figure is counted."""
+    logs.configure(os.environ.get("PROPMGR_LOG_LEVEL", "info").lower())
     if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         Path(folder).mkdir(parents=True, exist_ok=True)
 

@@ -109,12 +109,22 @@ def test_settings(urls: DatabaseUrls, instance: Path) -> Settings:
 test_settings.__test__ = False  # type: ignore[attr-defined]
 
 
+@contextmanager
+def a_house(settings: Settings) -> Iterator[Flask]:
+    """An application of its own; its connections are closed afterwards."""
+    made = create_app(settings)
+    try:
+        yield made
+    finally:
+        with made.app_context():
+            db.session.remove()
+            db.engine.dispose()
+
+
 def migrate(urls: DatabaseUrls, revision: str = "head") -> None:
     """Bring a database up to a revision, as `flask db upgrade` does."""
-    app = create_app(test_settings(urls, PROJECT / "instance" / "test-app"))
-    with app.app_context():
+    with a_house(test_settings(urls, PROJECT / "instance" / "test-app")) as house, house.app_context():
         flask_migrate.upgrade(revision=revision)
-        db.engine.dispose()
 
 
 @contextmanager
@@ -144,12 +154,10 @@ def settings(urls: DatabaseUrls, tmp_path: Path) -> Settings:
 @pytest.fixture
 def app(settings: Settings) -> Iterator[Flask]:
     """The application on the fresh database, with its context pushed."""
-    made = create_app(settings)
-    made.testing = True
-    with made.app_context():
-        yield made
-        db.session.remove()
-        db.engine.dispose()
+    with a_house(settings) as made:
+        made.testing = True
+        with made.app_context():
+            yield made
 
 
 @dataclass(frozen=True, slots=True)

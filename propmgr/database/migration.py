@@ -54,6 +54,20 @@ def tenant_table(
         create_sequence(f"{table}_id_seq", *roles)
 
 
+def office_facing(table: str, *also: str) -> None:
+    """Let street offices read the rows of their division: a tenant table of figures that carries `division_code`.
+
+    One prefix range on an index that begins with the code (2 ms for a street among 250,200 rows; every other form of
+    the condition was 10 to 20 times slower). 'A' sorts behind every digit in the C collation. `also`: further columns
+    of the index. Call after `tenant_table`.
+    """
+    division = "nullif(current_setting('app.read_division', true), '')"
+    within = f"division_code >= {division} and division_code < {division} || 'A'"
+    op.execute(f"create policy {table}_division on {table} for select to propmgr_office using ({within})")
+    op.execute(f"grant select on {table} to propmgr_office")
+    op.create_index(f"ix_{table}_division", table, ["division_code", *also])
+
+
 def global_table(table: str, *, insert: bool = True, update: bool | Sequence[str] = True, delete: bool = False) -> None:
     """Grants of a table every organisation may read: no row level security, nothing personal in it."""
     op.execute(f"grant select on {table} to propmgr_app, propmgr_office, propmgr_check")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -42,6 +43,12 @@ def recent_runs(limit: int = 50) -> list[RunState]:
         select(JobRun).where(JobRun.organisation_id == current_act().tenant_id).order_by(JobRun.id.desc()).limit(limit)
     )
     return [_seen(row) for row in session().scalars(query)]
+
+
+def run_counts() -> Counter[RunStatus]:
+    """How many runs of the whole house stand where; finished ones are kept for 90 days."""
+    rows = session().execute(select(JobRun.status, func.count()).group_by(JobRun.status))
+    return Counter(dict(rows.all()))
 
 
 def last_slot(organisation_id: int, job: str) -> str | None:

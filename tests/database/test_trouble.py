@@ -14,7 +14,6 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from propmgr.app import create_app
 from propmgr.audit.commands import record
 from propmgr.database import unit_of_work as unit_module
 from propmgr.database.embedded import Embedded
@@ -27,7 +26,7 @@ from propmgr.work.commands import request_run
 from propmgr.work.engine import Worker
 from propmgr.work.planning import Timetable
 from propmgr.work.run import Run
-from tests.conftest import migrate, postgres_binaries, test_settings, urls_of
+from tests.conftest import a_house, migrate, postgres_binaries, test_settings, urls_of
 
 pytestmark = pytest.mark.database
 
@@ -61,7 +60,6 @@ def test_a_connection_that_dies_before_its_scope_is_database_trouble(app, two_co
 def test_a_worker_lives_through_an_outage(own_server: Embedded, tmp_path: Path):
     """A hundred items, the database stopped in the middle for 30 s: the run ends by itself, each item once."""
     urls = urls_of(own_server, "propmgr")
-    app = create_app(test_settings(urls, tmp_path))
 
     def slowly(run: Run) -> None:
         for number in range(int(run.cursor or 0) + 1, 101):
@@ -69,7 +67,7 @@ def test_a_worker_lives_through_an_outage(own_server: Embedded, tmp_path: Path):
             with run.item(cursor=str(number)) as act:
                 record(act, "tests.count_up", "number", number)
 
-    with app.app_context():
+    with a_house(test_settings(urls, tmp_path)) as app, app.app_context():
         with unit_of_work(operator_act(PLATFORM)) as act:
             request_run(act, "tests.slowly", "key")
         hands = Worker(Timetable({"tests.slowly": slowly}, (), ()), list, app.app_context, PLATFORM)
@@ -112,8 +110,7 @@ def test_a_full_disk_refuses_the_act_and_keeps_what_was_acknowledged(tmp_path: P
             server.start()
             urls = urls_of(server, "propmgr")
             migrate(urls)
-            app = create_app(test_settings(urls, tmp_path))
-            with app.app_context():
+            with a_house(test_settings(urls, tmp_path)) as app, app.app_context():
                 acknowledged = _write_until_full(place)
                 with unit_of_work(operator_act(PLATFORM)):
                     kept = session().execute(text("select count(*) from audit_record")).scalar_one()

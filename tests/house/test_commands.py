@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from propmgr.app import create_app
 from propmgr.database.unit_of_work import session, unit_of_work
 from propmgr.identity.queries import organisations
 from propmgr.identity.rules import PLATFORM
 from propmgr.kernel.act import operator_act
 from propmgr.work.commands import request_run
-from tests.conftest import fresh_database, test_settings
+from tests.conftest import a_house, fresh_database, test_settings
 
 pytestmark = pytest.mark.database
 
@@ -56,13 +55,12 @@ def test_demo_refuses_an_own_database_unless_forced_and_adds_nothing_twice(app, 
 
 
 def test_backup_and_restore_by_command(server, settings, tmp_path):
-    house = create_app(settings)
-    made = house.test_cli_runner().invoke(args=["backup", "--to", str(tmp_path / "backups")])
-    assert made.exit_code == 0 and "proven" in made.stdout
-    folder = next(Path(tmp_path / "backups").iterdir())
-    assert house.test_cli_runner().invoke(args=["restore", str(folder)]).exit_code == 2, "this database has tables"
-    with fresh_database(server, None) as empty:
-        other = create_app(test_settings(empty, tmp_path / "other"))
+    with a_house(settings) as house:
+        made = house.test_cli_runner().invoke(args=["backup", "--to", str(tmp_path / "backups")])
+        assert made.exit_code == 0 and "proven" in made.stdout
+        folder = next(Path(tmp_path / "backups").iterdir())
+        assert house.test_cli_runner().invoke(args=["restore", str(folder)]).exit_code == 2, "this database has tables"
+    with fresh_database(server, None) as empty, a_house(test_settings(empty, tmp_path / "other")) as other:
         result = other.test_cli_runner().invoke(args=["restore", str(folder)])
         assert result.exit_code == 0, result.output
         assert "restored" in result.stdout
@@ -86,8 +84,8 @@ def test_runs_are_listed_cancelled_and_resumed(app, run, two_companies):
 
 
 def test_a_database_without_tables_is_said_and_not_traced(server, tmp_path):
-    with fresh_database(server, None) as empty:
-        runner = create_app(test_settings(empty, tmp_path)).test_cli_runner()
+    with fresh_database(server, None) as empty, a_house(test_settings(empty, tmp_path)) as house:
+        runner = house.test_cli_runner()
         for command in (["check"], ["demo", "--force"], ["runs"], ["backup"], ["load-divisions"]):
             result = runner.invoke(args=command)
             assert result.exit_code == 2 and "db upgrade" in result.stderr, (command, result.output)

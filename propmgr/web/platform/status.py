@@ -21,14 +21,11 @@ from propmgr.places.queries import divisions_count, missing_provinces
 from propmgr.web.kit.acts import house_act
 from propmgr.web.kit.languages import msgid
 from propmgr.web.kit.readiness import Readiness, readiness
-from propmgr.work.queries import recent_runs, worker_leads
+from propmgr.work.queries import run_counts, worker_leads
 from propmgr.work.rules import RunStatus
 
 log = structlog.get_logger()
 blueprint = Blueprint("platform_status", __name__)
-
-#: The figures of work are those of the house's own newest runs.
-RUNS = 50
 
 #: Order, words, icon and colour of the states of a run.
 STATES = (
@@ -83,7 +80,6 @@ def show() -> str:
         parts=parts,
         figures=figures,
         states=STATES,
-        runs_shown=RUNS,
         provinces=len(PROVINCES),
         well=all(part.tone == "ok" for part in parts),
         serving=ready.ready,
@@ -99,7 +95,7 @@ def _figures() -> Figures | None:
                 worker=worker_leads(),
                 divisions=divisions_count(),
                 missing_provinces=len(missing_provinces()),
-                runs=Counter(run.status for run in recent_runs(RUNS)),
+                runs=run_counts(),
             )
     except (DBAPIError, PoolTimeoutError):
         log.warning("status.no_figures", exc_info=True)
