@@ -63,6 +63,14 @@ def postmaster(server: Embedded) -> int:
     return int((server.cluster / "postmaster.pid").read_text().split()[0])
 
 
+def kill_postmaster(server: Embedded) -> None:
+    """SIGKILL, and wait until it is gone: on a busy machine it lives on for a moment, and would be taken for well."""
+    pid = postmaster(server)
+    os.kill(pid, signal.SIGKILL)
+    token = json.loads((server.root / "embedded.json").read_text())["token"]
+    assert until(lambda: pid not in [process.pid for process in processes_with(token)])
+
+
 def in_process(root: Path, body: str) -> subprocess.Popen[str]:
     """A Python process of its own with ``server`` at hand; it says things on its output and hears them on its input."""
     lines = [
@@ -159,7 +167,7 @@ def test_killed_server_starts_again(root: Path) -> None:
     server = made(root)
     server.start()
     for _ in range(3):
-        os.kill(postmaster(server), signal.SIGKILL)
+        kill_postmaster(server)
         server.start()
         select_one(server)
 
@@ -176,7 +184,7 @@ def test_killed_server_with_a_backend_in_a_long_query(root: Path) -> None:
     assert heard(busy) == "busy"
     token = json.loads((root / "embedded.json").read_text())["token"]
     assert until(lambda: any("SELECT" in process.title for process in processes_with(token)))
-    os.kill(postmaster(server), signal.SIGKILL)
+    kill_postmaster(server)
     began = time.monotonic()
     server.start()
     assert time.monotonic() - began < 20

@@ -53,9 +53,12 @@ class House:
         return alive
 
     def kill_database(self) -> None:
-        """kill -9 of the server; its children go with it."""
+        """kill -9 of the server; its children go with it. Returns when it is gone."""
         pid = int((self.database.cluster / "postmaster.pid").read_text().splitlines()[0])
         os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + 10
+        while self.database.running() and time.monotonic() < deadline:
+            time.sleep(0.01)
 
     def assert_clean(self) -> None:
         """`flask check` finds nothing."""

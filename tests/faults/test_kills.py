@@ -15,8 +15,6 @@ import pytest
 from propmgr.places.edition import PROVINCES
 from tests.faults.conftest import House
 
-pytestmark = pytest.mark.database
-
 VICTIMS = ("command", "database", "both")
 
 

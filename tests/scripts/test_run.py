@@ -176,7 +176,6 @@ def instance(tmp_path: Path) -> Iterator[Path]:
         server.erase()
 
 
-@pytest.mark.database
 def test_the_house_from_the_first_start_to_the_last_kill(instance: Path, tmp_path: Path) -> None:
     first = Run(instance, tmp_path / "first.log")
     address = first.ready()
@@ -224,7 +223,6 @@ def test_the_house_from_the_first_start_to_the_last_kill(instance: Path, tmp_pat
     assert not database.running()
 
 
-@pytest.mark.database
 def test_fresh_starts_over_and_puts_the_heads_aside(instance: Path, tmp_path: Path) -> None:
     server = Embedded(default_root(instance))
     server.start()
