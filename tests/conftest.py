@@ -82,6 +82,9 @@ def template(server: Embedded) -> str:
     with (server.root / "template.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not mark.exists():
+            for old in server.root.glob("template_*.made"):
+                server.drop_database(old.stem)
+                old.unlink()
             server.drop_database(name)
             server.create_database(name)
             migrate(urls_of(server, name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -74,6 +75,7 @@ def house() -> Iterator[House]:
         made.database.start()
         yield made
         made.database.erase()
+        shutil.rmtree(made.database.root)
 
 
 @pytest.fixture

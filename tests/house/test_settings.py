@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import stat
+import subprocess
+import sys
 import threading
 
 import pytest
 
-from propmgr.config import load
+from propmgr.config import PROJECT, load
 from propmgr.kernel.errors import ConfigError
 
 GIVEN = {
@@ -94,3 +97,19 @@ def test_secrets_are_not_in_the_message(tmp_path):
     with pytest.raises(ConfigError) as caught:
         load({**GIVEN, "DATABASE_URL": "mysql://user:hunter2@db/x", "PROPMGR_INSTANCE": str(tmp_path)})
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("program", [["flask", "--app", "wsgi", "check"], ["gunicorn", "-b", "127.0.0.1:0", "wsgi:app"]])
+def test_a_start_with_wrong_settings_says_so_once_and_ends(tmp_path, program):
+    """No traceback for the operator, and no server that starts again for ever."""
+    done = subprocess.run(
+        [sys.executable, "-m", *program],
+        cwd=PROJECT,
+        env={**os.environ, "PROPMGR_INSTANCE": str(tmp_path), "PROPMGR_LOG_LEVEL": "loud"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert "PROPMGR_LOG_LEVEL: one of debug" in done.stderr and "Traceback" not in done.stderr
