@@ -9,7 +9,7 @@ import sys
 
 from propmgr.config import PROJECT
 
-SMALL = {"units_of_work": "20", "audit_seal": "500", "load_divisions": None}
+SMALL = {"units_of_work": "20", "audit_seal": "20000", "load_divisions": None}
 FIELDS = {"name", "seconds", "floor_seconds", "ratio", "rows", "peak_mb"}
 
 
