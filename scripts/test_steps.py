@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
     if (POSTGRES_15 / "bin" / "initdb").is_file() and "-m" not in arguments:
         print(f"Once more on {POSTGRES_15}: the tests marked `database`", flush=True)
         environment["PROPMGR_TEST_POSTGRES"] = os.fspath(POSTGRES_15)
-        tested, summary = _pytest([*arguments, "-m", "database"], environment)
+        tested, summary = _pytest([*arguments, "-m", "database and not browser"], environment)
         # A choice of tests may hold none for the second round; the first has told whether it held any at all.
         summaries, code = [*summaries, summary], code or (0 if tested == NO_TESTS else tested)
     if code and not any("failed" in line or "error" in line for line in summaries):
