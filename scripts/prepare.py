@@ -8,7 +8,11 @@ only their order; what they do, and that they may be repeated, is theirs.
 
 from __future__ import annotations
 
+import os
 import sys
+
+# A person is watching: the steps below say what happens, and only what is wrong needs a log line besides.
+os.environ.setdefault("PROPMGR_LOG_LEVEL", "warning")
 
 from flask.cli import cli
 
