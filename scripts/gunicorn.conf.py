@@ -8,6 +8,7 @@ in which all processes of one installation add up their figures. A proxy in fron
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -29,6 +30,7 @@ control_socket_disable = True
 def on_starting(server):
     """The master's own lines become JSON as well; the folder has to be there before the first figure is counted."""
     logs.configure(os.environ.get("PROPMGR_LOG_LEVEL", "info").lower())
+    logging.getLogger("gunicorn.error").setLevel(logging.WARNING)  # that it starts and stops is said by who starts it
     if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         Path(folder).mkdir(parents=True, exist_ok=True)
 
