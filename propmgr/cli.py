@@ -26,23 +26,26 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from propmgr import backup, checks, timetable
 from propmgr.audit.heads import HeadFiles
 from propmgr.config import DatabaseUrls, Settings
-from propmgr.database.base import db
 from propmgr.database.embedded import Embedded
-from propmgr.database.engines import assert_usable
+from propmgr.database.engines import assert_doors
 from propmgr.database.locks import LeaderLock
 from propmgr.database.roles import roles_sql
 from propmgr.database.unit_of_work import unit_of_work
 from propmgr.demo.build import build
 from propmgr.identity.rules import PLATFORM
 from propmgr.kernel.act import operator_act
-from propmgr.kernel.errors import PropmgrError
+from propmgr.kernel.errors import NotReady, PropmgrError
 from propmgr.messages.gateways.choice import outbox_folder
 from propmgr.messages.gateways.demo import newest
 from propmgr.places.edition import EDITION
 from propmgr.places.queries import missing_provinces
+from propmgr.web.kit.readiness import readiness
 from propmgr.work.commands import request_cancel, request_run, resume_run
 from propmgr.work.queries import RunState, recent_runs, run_state
 from propmgr.work.rules import RunStatus
+
+#: Ids are bigints.
+NUMBER = click.IntRange(1, 2**63 - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,8 @@ def installation() -> Installation:
 
 def register(app: Flask) -> None:
     """Add all commands to `flask`."""
-    for command in (check, demo, worker, load_divisions, runs, cancel, resume, outbox, make_backup, restore, roles):
+    proofs = (doors, check, make_backup, restore)
+    for command in (*proofs, demo, load_divisions, worker, runs, cancel, resume, outbox, roles):
         app.cli.add_command(command)
 
 
@@ -97,11 +101,19 @@ def _says_why(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+@click.command("doors")
+@_says_why
+def doors() -> None:
+    """Prove that each database address leads into the same database, as the role it is for."""
+    assert_doors(installation().urls)
+
+
 @click.command("check")
 @click.option("--json", "as_json", is_flag=True, help="Print a list of {id, says, checked, violations}.")
 @_says_why
 def check(as_json: bool) -> None:
     """Prove the invariants of the house on the data as it is. Exit code 1 where one is violated."""
+    assert_doors(installation().urls)
     results = checks.run_checks(installation().urls.check, installation().heads)
     if as_json:
         click.echo(json.dumps([asdict(result) for result in results], ensure_ascii=False, indent=1))
@@ -133,7 +145,9 @@ def demo(force: bool) -> None:
 def worker() -> None:
     """Run scheduled work and jobs until SIGTERM. Any number may be started: one leads, the others wait."""
     here = installation()
-    assert_usable(db.engine)
+    assert_doors(here.urls)
+    if not readiness().schema:
+        raise NotReady("The schema is not at the newest migration: run `flask --app wsgi db upgrade`.")
     app = current_app._get_current_object()
     hands = timetable.make_worker(app, here.settings, here.urls, here.bin_dir)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -185,7 +199,7 @@ def _state(run_id: int) -> RunState:
 
 
 @click.command("runs")
-@click.option("--organisation", type=int, default=PLATFORM, show_default=True)
+@click.option("--organisation", type=NUMBER, default=PLATFORM, show_default=True)
 @_says_why
 def runs(organisation: int) -> None:
     """List the newest runs of an organisation."""
@@ -197,8 +211,8 @@ def runs(organisation: int) -> None:
 
 
 @click.command("cancel")
-@click.argument("run_id", type=int)
-@click.option("--organisation", type=int, default=PLATFORM, show_default=True)
+@click.argument("run_id", type=NUMBER)
+@click.option("--organisation", type=NUMBER, default=PLATFORM, show_default=True)
 @_says_why
 def cancel(run_id: int, organisation: int) -> None:
     """Ask a run to stop between two items."""
@@ -207,8 +221,8 @@ def cancel(run_id: int, organisation: int) -> None:
 
 
 @click.command("resume")
-@click.argument("run_id", type=int)
-@click.option("--organisation", type=int, default=PLATFORM, show_default=True)
+@click.argument("run_id", type=NUMBER)
+@click.option("--organisation", type=NUMBER, default=PLATFORM, show_default=True)
 @_says_why
 def resume(run_id: int, organisation: int) -> None:
     """Queue a failed or cancelled run again, from where it stopped."""

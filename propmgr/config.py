@@ -70,6 +70,8 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
     env = os.environ if environment is None else environment
     faults: list[str] = []
     instance = Path(env.get("PROPMGR_INSTANCE") or PROJECT / "instance").absolute()
+    if not _can_be_written(instance):
+        raise ConfigError("PROPMGR_INSTANCE: %(folder)s cannot be written.", folder=instance)
     databases = _databases(env, faults)
     public_url = env.get("PROPMGR_PUBLIC_URL", "http://127.0.0.1:8000").rstrip("/")
     host = urlsplit(public_url).hostname
@@ -99,9 +101,21 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
         demo=_flag(env, "PROPMGR_DEMO", faults),
         debug=_flag(env, "PROPMGR_DEBUG", faults),
     )
+    for name, folder in (("PROPMGR_HEADS", settings.heads), ("PROPMGR_BACKUPS", settings.backups)):
+        if not _can_be_written(folder):
+            faults.append(f"{name}: {folder} cannot be written")
     if faults:
         raise ConfigError("The settings cannot be used:\n" + "\n".join(f"  * {fault}" for fault in faults))
     return settings
+
+
+def _can_be_written(folder: Path) -> bool:
+    """Whether the folder is there and ours to write, or can be made."""
+    try:
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+    except OSError:
+        return False
 
 
 def _databases(env: Mapping[str, str], faults: list[str]) -> DatabaseUrls | None:

@@ -17,6 +17,7 @@ os.environ.setdefault("PROPMGR_LOG_LEVEL", "warning")
 from flask.cli import cli
 
 STEPS = (
+    ("Looking at the database", ["doors"]),
     ("Bringing the tables up to date", ["db", "upgrade"]),
     ("Loading the division codes", ["load-divisions"]),
 )

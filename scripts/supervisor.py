@@ -229,6 +229,8 @@ def _last_run(instance: Path) -> dict[str, str]:
 
 def _web_port(asked: int | None) -> int:
     if asked is not None:
+        if asked < 1024 and os.geteuid() != 0:
+            raise Failed(f"port {asked} needs root: ports below 1024 are the system's. Choose another with --port.")
         if not port_is_free(asked):
             raise Failed(f"port {asked} of 127.0.0.1 is taken by another program. Choose another with --port.")
         return asked

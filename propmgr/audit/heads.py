@@ -34,6 +34,10 @@ class HeadFiles:
             os.fsync(file.fileno())
         fresh.replace(path)
 
+    def has(self, day: date) -> bool:
+        """Whether heads were kept on that day."""
+        return (self.folder / f"{day.isoformat()}.json").exists()
+
     def all(self) -> Iterator[tuple[str, Head]]:
         """Every kept head with the day it was kept, oldest first."""
         for path in sorted(self.folder.glob("????-??-??.json")):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from sqlalchemy import text
 
 from propmgr.audit.heads import HeadFiles
 from propmgr.audit.queries import GENESIS, ROW_TEXT, Head
 from propmgr.database.unit_of_work import session, unit_of_work
-from propmgr.kernel.act import system_act
+from propmgr.kernel.act import SHANGHAI, system_act
 
 #: Rows in one link. A row is about 300 bytes of text under the hash, so one link stays below 20 MB.
 LINK_ROWS = 50_000
@@ -35,19 +36,30 @@ _SEAL = text(
 def seal_all(tenant_ids: Iterable[int], files: HeadFiles) -> int:
     """Seal what is unsealed in each organisation, then keep the new heads outside. Returns the links made.
 
-    The heads are written after the commits: a kill between the two leaves the outside behind, never ahead.
+    The first time on a day, and where the folder was lost, the heads of all chains are kept, new or not. Heads are
+    written after the commits: a kill between the two leaves the outside behind, never ahead.
     """
     newest: dict[int, Head] = {}
     made = 0
+    today = datetime.now(SHANGHAI).date()
+    keep_all = not files.has(today)
     for tenant_id in tenant_ids:
+        if keep_all and (head := _last_head(tenant_id)) is not None:
+            newest[tenant_id] = head
         while (link := _seal_once(tenant_id)) is not None:
             newest[tenant_id], records = link
             made += 1
             if records < LINK_ROWS:
                 break
     if newest:
-        files.keep(system_act(next(iter(newest))).today, newest.values())
+        files.keep(today, newest.values())
     return made
+
+
+def _last_head(tenant_id: int) -> Head | None:
+    with unit_of_work(system_act(tenant_id)):
+        last = session().execute(_LAST, {"tenant": tenant_id}).one_or_none()
+        return None if last is None else Head(tenant_id, last.id, bytes(last.head).hex())
 
 
 def _seal_once(tenant_id: int) -> tuple[Head, int] | None:

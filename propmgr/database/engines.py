@@ -1,4 +1,4 @@
-"""How engines are made and sessions are told to trust the server. Decides pool sizes and the start-up check.
+"""How engines are made and sessions are told to trust the server. Decides pool sizes, and whom each address admits.
 
 The app's engine belongs to Flask-SQLAlchemy; the check engine is read-only and used by checks and backup.
 """
@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, text
-from sqlalchemy.exc import DBAPIError
+import psycopg
+from sqlalchemy import Engine, create_engine, event
 
+from propmgr.config import DatabaseUrls
+from propmgr.database.roles import APP, CHECK, OWNER
 from propmgr.database.tenancy import CONNECT_ARGS
-from propmgr.kernel.errors import ConfigError, NotReady
+from propmgr.kernel.errors import ConfigError
 
 #: One web process serves one request at a time (gunicorn sync); the worker has a few threads.
 APP_ENGINE: dict[str, Any] = {
@@ -35,22 +37,43 @@ def check_engine(url: str) -> Engine:
     return engine
 
 
-def assert_usable(engine: Engine) -> None:
-    """The server is new enough and thinks in our zone. Raises ConfigError (mend the server) or NotReady (wait)."""
-    try:
-        with engine.connect() as connection:
-            version = connection.execute(text("select current_setting('server_version_num')::int")).scalar_one()
-            zone, bypass = connection.execute(
-                text(
-                    "select current_setting('timezone'), rolsuper or rolbypassrls"
-                    " from pg_roles where rolname = current_user"
-                )
-            ).one()
-    except DBAPIError as error:
-        raise NotReady("The database cannot be reached.") from error
-    if version < 150000:
-        raise ConfigError("PostgreSQL 15 or newer is needed; this server is %(version)s.", version=version)
-    if zone != "Asia/Shanghai":
-        raise ConfigError("The app role's time zone is %(zone)s: run the output of `flask roles-sql`.", zone=zone)
-    if bypass:
-        raise ConfigError("The app role may bypass row level security: use the roles of `flask roles-sql`.")
+#: Which address must lead in as which role. As any other role the walls would stand where nobody walks.
+_DOORS = (
+    ("DATABASE_URL", "app", APP),
+    ("MIGRATION_DATABASE_URL", "owner", OWNER),
+    ("CHECK_DATABASE_URL", "check", CHECK),
+    ("DIRECT_DATABASE_URL", "direct", APP),
+)
+
+_WHO = """
+    select current_user, rolsuper or rolbypassrls, current_setting('timezone'),
+           current_setting('server_version_num')::int, current_database() || ' ' || pg_postmaster_start_time()
+    from pg_roles where rolname = current_user
+    """
+
+
+def assert_doors(urls: DatabaseUrls) -> None:
+    """Each address leads into the same database, as the role it is for. Raises ConfigError with every fault found."""
+    faults: list[str] = []
+    databases: dict[str, str] = {}
+    for name, door, role in _DOORS:
+        try:
+            address = getattr(urls, door).replace("postgresql+psycopg://", "postgresql://", 1)
+            with psycopg.connect(address, connect_timeout=5, prepare_threshold=None) as connection:
+                who = connection.execute(_WHO).fetchone()
+        except psycopg.Error as error:
+            faults.append(f"{name}: {' '.join(str(error).split())}")
+            continue
+        assert who is not None, "whoever is connected is a role"
+        found, powerful, zone, version, databases[name] = who
+        if found != role or powerful:
+            faults.append(f"{name} leads in as {found}, which must be {role}, without rights to bypass the walls")
+        if zone != "Asia/Shanghai":
+            faults.append(f"{name}: the role's time zone is {zone}; run the output of `flask roles-sql`")
+        if version < 150000:
+            faults.append(f"{name}: PostgreSQL 15 or newer is needed, this server is {version}")
+    if len(set(databases.values())) > 1:
+        faults.append(f"{', '.join(databases)} lead to different databases")
+    if faults:
+        listed = "\n".join(f"  * {fault}" for fault in faults)
+        raise ConfigError("The addresses of the database cannot be used:\n%(faults)s", faults=listed)

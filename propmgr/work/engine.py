@@ -59,6 +59,7 @@ class Worker:
 
     def serve(self, lock: LeaderLock, *, wait: float = 2.0) -> None:
         """Lead whenever nobody else does, until `stopping` is set. Outlives the database's downtime."""
+        waits = False
         while not self.stopping.is_set():
             try:
                 leads = lock.acquire()
@@ -67,6 +68,9 @@ class Worker:
                 leads = False
             if leads:
                 self._lead(lock)
+            elif not waits:
+                log.info("worker.waits", because="another worker leads, or the database is away")
+            waits = not leads
             self.stopping.wait(wait)
 
     def _lead(self, lock: LeaderLock) -> None:

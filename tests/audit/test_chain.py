@@ -89,7 +89,9 @@ def test_tampering_is_found(urls, sealed, heads, superuser, tampering, says):
 def test_a_cut_tail_is_found_by_the_head_outside_and_by_nothing_else(urls, sealed, heads, superuser, tmp_path):
     superuser.execute("delete from audit_record where tenant_id = %s and seal_no = 3", (sealed.a,))
     superuser.execute("delete from audit_seal where tenant_id = %s and id = 3", (sealed.a,))
-    assert violations(urls, HeadFiles(tmp_path / "none")) == (), "the chain alone cannot know"
+    blind = HeadFiles(tmp_path / "others")
+    blind.keep(date(2026, 1, 1), [head for _, head in heads.all() if head.tenant_id == sealed.b])
+    assert violations(urls, blind) == (), "the chain alone cannot know"
     assert any("is gone" in violation for violation in violations(urls, heads))
 
 
@@ -172,6 +174,15 @@ def test_a_change_without_an_audit_row_does_not_commit(app, two_companies):
         AuditSeal.__audited__ = class_flag
     with unit_of_work(operator_act(two_companies.a)):
         assert session().execute(text("select count(*) from audit_seal")).scalar_one() == 0
+
+
+def test_an_empty_folder_of_heads_is_a_violation_and_is_filled_within_a_poll(urls, sealed, tmp_path):
+    """A mistyped or emptied folder must not pass for proof; the worker writes all heads, new or not."""
+    other = HeadFiles(tmp_path / "mistyped")
+    assert any("no head" in violation for violation in violations(urls, other))
+    assert seal_all([sealed.a, sealed.b], other) == 0
+    assert {head.tenant_id for _, head in other.all()} == {sealed.a, sealed.b}
+    assert violations(urls, other) == ()
 
 
 def test_heads_of_past_days_stay_and_todays_file_is_replaced(tmp_path):

@@ -113,3 +113,10 @@ def test_a_start_with_wrong_settings_says_so_once_and_ends(tmp_path, program):
     )
     assert done.returncode == 3
     assert "PROPMGR_LOG_LEVEL: one of debug" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["PROPMGR_INSTANCE", "PROPMGR_HEADS", "PROPMGR_BACKUPS"])
+def test_a_folder_that_cannot_be_written_is_said_at_start(tmp_path, name):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ConfigError, match=name):
+        load({"PROPMGR_INSTANCE": str(tmp_path), name: str(tmp_path / "file" / "below")})

@@ -15,6 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from propmgr.config import PROJECT
 from propmgr.database.base import db
+from propmgr.database.roles import APP
 
 log = structlog.get_logger()
 
@@ -41,8 +42,10 @@ def readiness() -> Readiness:
     try:
         with db.engine.connect() as connection:
             connection.exec_driver_sql(f"set local statement_timeout = {PATIENCE_MS}")
-            connection.exec_driver_sql("select 1")
-            database = True
+            role = connection.exec_driver_sql("select current_user").scalar_one()
+            database = role == APP
+            if not database:
+                log.error("readiness.wrong_role", role=role, wanted=APP)
             found = set(connection.exec_driver_sql("select version_num from alembic_version").scalars())
     except (DBAPIError, PoolTimeoutError):
         log.warning("readiness.refused", database=database, exc_info=True)
