@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -75,7 +74,6 @@ def house() -> Iterator[House]:
         made.database.start()
         yield made
         made.database.erase()
-        shutil.rmtree(made.database.root)
 
 
 @pytest.fixture
