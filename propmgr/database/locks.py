@@ -6,6 +6,8 @@ connection dies, PostgreSQL frees the lock, and the next worker leads.
 
 from __future__ import annotations
 
+import contextlib
+
 import psycopg
 
 from propmgr.kernel.errors import NotReady
@@ -52,4 +54,7 @@ class LeaderLock:
         """Let the next worker lead."""
         connection, self._connection = self._connection, None
         if connection is not None:
+            # Said before the connection is closed: the server notices a closed one only a moment later.
+            with contextlib.suppress(psycopg.Error):
+                connection.execute("select pg_advisory_unlock(%s, %s)", (HOUSE, LEADER))
             connection.close()
